@@ -1,0 +1,1 @@
+"""Detectors as data: read packs, run them, check their cases, print their catalogue."""
