@@ -123,6 +123,33 @@ def test_silence_in_which_the_media_advanced_as_time_did_is_no_break(walk: bool)
 
 
 @BOTH
+def test_it_is_one_where_another_device_carried_the_media_on_meanwhile(walk: bool) -> None:
+    said = [row("pause", 300, 300), row("play", 1020, 1020)]
+    for lost in ([], said):
+        there_and_back = [
+            *beats(0, 300),
+            *beats(310, 1010, start=310, device_id="other", page_id="other"),
+            *beats(1020, 1200, start=1020),
+            *[r for r in said if r not in lost],
+        ]
+        own = [s for s in segments(there_and_back, walk=walk) if s["page_id"] != "other"]
+        assert spans(own) == [(0, 300), (1020, 1200)], "whether or not pause and play got lost"
+
+
+@BOTH
+def test_another_page_before_and_after_the_silence_carried_nothing(walk: bool) -> None:
+    rows = [
+        *beats(0, 300),
+        *beats(1020, 1200, start=1020),
+        *beats(1300, 1500, start=0, page_id="next", lesson_id="next"),
+        row("play", 1600, 0),
+        *beats(1630, 1720, start=30),
+    ]
+    own = [s for s in segments(rows, walk=walk) if s["page_id"] != "next"]
+    assert spans(own)[0] == (0, 1200)
+
+
+@BOTH
 def test_a_client_too_rare_for_the_sample_has_its_beat_learned_all_the_same(walk: bool) -> None:
     many = [
         row("heartbeat", t, t, account_id=f"n{n}", device_id=f"n{n}", page_id=f"n{n}")

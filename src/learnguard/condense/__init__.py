@@ -42,6 +42,7 @@ class CondenseRules:
     beat_sample: int = 200_000
     line_tolerance_s: float = 10.0
     line_share: float = 0.1
+    carried_share: float = 0.5
     still_share: float = 0.1
     moving_share: float = 0.5
     fastest_rate: float = 16.0
@@ -63,9 +64,10 @@ _PACK: Final = 1 << 14
 _PLACE_PACK: Final = 1 << 34
 #: Bits below the number of a page: for microseconds of the longest day and its tail (3 days).
 _PAGE_BITS: Final = 38
-_EVENT_STEPS: Final = ("cadence.sql", "pages.sql", "stretches.sql", "capabilities.sql", "checks.sql", "segments.sql")
+_WALK_STEPS: Final = ("cadence.sql", "pages.sql", "stretches.sql", "carried.sql")
+_LAY_STEPS: Final = ("capabilities.sql", "checks.sql", "segments.sql")
 #: All SQL of condensing, in the order in which it runs.
-SQL_FILES: Final = (*_EVENT_STEPS, "sessions.sql")
+SQL_FILES: Final = (*_WALK_STEPS, *_LAY_STEPS, "sessions.sql")
 
 
 def condense_events(
@@ -99,7 +101,14 @@ def condense_events(
         "from_us": int(day_from.timestamp() - 86_400) * 1_000_000,
         "one_in": max(1, rows // rules.beat_sample),
     }
-    for step in _EVENT_STEPS:
+    for step in _WALK_STEPS:
+        run_file(con, __package__, step, values)
+    carried = con.execute("SELECT count(*) FROM walked_pages").fetchone()
+    if carried and carried[0]:
+        run_file(con, __package__, "stretches.sql", values)
+        con.execute("INSERT INTO first_walk BY NAME SELECT * FROM stretches")
+    con.execute("CREATE OR REPLACE TEMP TABLE stretches AS SELECT * FROM first_walk")
+    for step in _LAY_STEPS:
         run_file(con, __package__, step, values)
 
 

@@ -76,7 +76,7 @@ paged AS (
     GROUP BY account_id, device_id, page, lesson_id
 ),
 -- A silence on the line is playing on only where nothing else of the account happened meanwhile: the media may as well
--- have gone on on another device, and come back.
+-- have gone on on another device, and come back. So pages that overlap with others are walked, silence by silence.
 beside AS (
     SELECT *,
         NOT coalesce(first_us + $line_tolerance_s * 1000000 < max(last_us) OVER before, FALSE)
@@ -91,7 +91,7 @@ FROM beside;
 
 CREATE OR REPLACE TEMP TABLE walked_pages AS
 SELECT
-    p.page_key, row_number() OVER () AS page_no, p.is_player, p.is_beating, p.is_alone,
+    p.page_key, row_number() OVER () AS page_no, p.is_player, p.is_beating, TRUE AS may_bridge,
     CASE WHEN p.is_player THEN b.gap_s ELSE $silent_gap_s END AS gap_s,
     coalesce(b.beat_s, $jump_s / $slack_beats)                AS beat_s
 FROM pages AS p

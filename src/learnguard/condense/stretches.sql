@@ -4,7 +4,7 @@
 CREATE OR REPLACE TEMP TABLE stretches AS
 WITH rows_of_pages AS (
     SELECT
-        p.page_no, p.gap_s, p.beat_s, p.is_player, p.is_alone, e.is_tail, epoch_us(e.ts)            AS at_us,
+        p.page_no, p.gap_s, p.beat_s, p.is_player, p.may_bridge, e.is_tail, epoch_us(e.ts)            AS at_us,
         -- The order of rows of one instant: a page opens first and closes last; pause, seek and play is what a
         -- player says when its slider is moved; a page that hides and shows in one instant is in front.
         CASE e.verb WHEN 'page_open' THEN 0 WHEN 'heartbeat' THEN 1 WHEN 'rate_change' THEN 2 WHEN 'interaction' THEN 3
@@ -122,7 +122,7 @@ active AS (
         -- no other page of the account could have carried it there;
         -- a page that opens or plays anew tells nothing of a long silence before
         AND (silence_s <= CASE WHEN verb IN (0, 6) THEN least(gap_s, $restart_s) ELSE gap_s END
-             OR (keeps_time AND is_alone))
+             OR (keeps_time AND may_bridge))
         -- the media did not stand still
         AND (advance_s IS NULL OR silence_s < 1 OR advance_s >= $still_share * silence_s
              OR (verb IN (2, 3, 7, 8) AND silence_s <= gap_s))
@@ -159,7 +159,8 @@ grouped AS (
         count_if(verb = 3 AND NOT is_tail)                                              AS n_touches,
         count_if(runs_back AND NOT is_tail)                                             AS n_back,
         count_if(advance_s IS NOT NULL AND NOT is_tail)                                 AS n_advances,
-        max(late AND NOT is_tail)                                                       AS is_late_upload
+        max(late AND NOT is_tail)                                                       AS is_late_upload,
+        list(struct_pack(from_us := last_us, to_us := at_us)) FILTER (WHERE counts AND silence_s > gap_s) AS bridges
     FROM walked
     GROUP BY page_no, stretch
     -- rows of the day before are there to give the first rows their past
