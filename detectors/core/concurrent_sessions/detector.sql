@@ -77,11 +77,12 @@ pairs AS (
         greatest(a.cadence_s, b.cadence_s) AS cadence_s,
         'sessions' IN (a.source, b.source) AS is_of_sessions,
         a.is_stale OR b.is_stale AS is_stale,
-        -- one lesson at one position on both: it goes on where the other device left off, and nothing is gained
+        -- One lesson at one position on both (a screen mirrored on a television). Still two devices at once; but nothing
+        -- is gained by it, and whoever decides should know.
         coalesce(a.course_id = b.course_id AND a.lesson_id = b.lesson_id
             AND abs(a.media_from_s + a.pace * seconds_between(a.started_at, greatest(a.started_at, b.started_at))
                   - b.media_from_s - b.pace * seconds_between(b.started_at, greatest(a.started_at, b.started_at)))
-                <= $same_position_s, FALSE) AS is_continued,
+                <= $same_position_s, FALSE) AS is_in_step,
         a.is_late OR b.is_late AS is_late,
         a.is_skewed OR b.is_skewed AS is_skewed,
         (a.run_started_at < b.run_started_at AND a.run_ended_at < b.run_ended_at)
@@ -100,7 +101,7 @@ trusted AS (
         max(ended_at) OVER (PARTITION BY platform_id, account_id, device_a, device_b ORDER BY started_at, ended_at
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS covered_until
     FROM pairs
-    WHERE NOT (is_stale OR is_continued OR is_late OR is_skewed)
+    WHERE NOT (is_stale OR is_late OR is_skewed)
 ),
 chained AS (
     SELECT *,
@@ -171,7 +172,7 @@ excused AS (
     SELECT
         platform_id, u.record_id,
         sum(seconds_between(started_at, ended_at)) FILTER (WHERE is_stale) AS stale_s,
-        sum(seconds_between(started_at, ended_at)) FILTER (WHERE is_continued) AS continued_s,
+        sum(seconds_between(started_at, ended_at)) FILTER (WHERE is_in_step) AS in_step_s,
         sum(seconds_between(started_at, ended_at)) FILTER (WHERE is_late) AS late_s,
         sum(seconds_between(started_at, ended_at)) FILTER (WHERE is_skewed) AS skewed_s
     FROM pairs CROSS JOIN unnest(records) AS u(record_id)
@@ -210,12 +211,12 @@ SELECT
         'stretches': n.stretches,
         'overlap_s': s.struck_s,
         'longest_s': n.longest_s,
+        'in_step_s': coalesce(e.in_step_s, 0),
         'first': s.first,
         'last': s.last,
         'examined': {
             'handover': {'found': h.record_id IS NOT NULL, 'times': coalesce(h.handovers, 0),
                          'seconds': coalesce(h.handover_s, 0)},
-            'continued_elsewhere': {'found': e.continued_s IS NOT NULL, 'seconds': coalesce(e.continued_s, 0)},
             'stale_login': {'found': e.stale_s IS NOT NULL, 'seconds': coalesce(e.stale_s, 0)},
             'network_change': {'found': r.networks > 1, 'networks': r.networks},
             'page_reload': {'found': r.pages > 1, 'pages': r.pages},

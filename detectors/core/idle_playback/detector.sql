@@ -65,7 +65,7 @@ tallied AS (
     JOIN missed AS m USING (platform_id, record_id)
     GROUP BY ALL
 ),
-unanswered AS (
+weighed AS (
     SELECT *,
         -- the chance that a slow learner misses as many or more of these checks
         list_sum(list_transform(range(CAST(missed AS BIGINT), checks + 1), lambda k: exp(
@@ -73,6 +73,10 @@ unanswered AS (
             + k * ln($slow_miss_rate) + (checks - k) * ln(1 - $slow_miss_rate)))) AS chance
     FROM tallied
     WHERE missed >= $min_missed AND missed > $max_missed_share * checks
+),
+-- What a slow learner may well have missed is not held against anybody.
+unanswered AS (
+    SELECT * FROM weighed WHERE chance <= $review_p
 ),
 -- Sittings: learning of the account without a break longer than break_s. Somebody was there when one began.
 asked_accounts AS (
