@@ -137,6 +137,17 @@ def test_it_is_one_where_another_device_carried_the_media_on_meanwhile(walk: boo
 
 
 @BOTH
+def test_a_login_left_behind_that_beats_where_it_stands_carried_nothing(walk: bool) -> None:
+    rows = [
+        *beats(0, 300),
+        *[row("heartbeat", t, 50, device_id="other", page_id="other") for t in range(310, 1011, 100)],
+        *beats(1020, 1200, start=1020),
+    ]
+    own = [s for s in segments(rows, walk=walk) if s["page_id"] != "other"]
+    assert spans(own) == [(0, 1200)]
+
+
+@BOTH
 def test_another_page_before_and_after_the_silence_carried_nothing(walk: bool) -> None:
     rows = [
         *beats(0, 300),

@@ -29,6 +29,8 @@ class CondenseRules:
     ``restart_s``: a page that plays anew after a longer silence was not playing before.
     ``line_tolerance_s``: positions are logged in whole seconds and a little late.
     ``fastest_rate``: no player plays faster, so a faster advance is a jump.
+    ``carried_share``: of a silence that another page of the account played through, so much means that the media was
+    carried on there.
     ``is_every_page_walked``: walk the pages, too, that aggregates could do (slower, the same segments: for checking).
     """
 
