@@ -220,7 +220,7 @@ def heartbeat_day(
                 "lesson_s": LESSON_S,
             },
         )
-        truth = con.execute(_TRUTH, {**shape, "lesson_s": LESSON_S, "platforms": list(PLATFORMS)}).pl()
+        truth = con.sql(_TRUTH, params={**shape, "lesson_s": LESSON_S, "platforms": list(PLATFORMS)}).pl()
         tables = _tables(accounts, midnight)
         written: list[Delivery] = [write_delivery(out / "deliveries", "authority", day, tables.pop("authority"))]
         count = 0
