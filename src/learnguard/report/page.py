@@ -2,57 +2,34 @@
 
 from __future__ import annotations
 
-import base64
-import functools
-import hashlib
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from importlib import resources
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import duckdb
-import jinja2
 from markupsafe import Markup
 
 from learnguard.report.data import DETAIL_LIMIT, load_report
 from learnguard.report.drawing import Legend, clock, day_label, lane_names, ledger_bar, ledger_parts, pattern, timeline
 from learnguard.report.model import Detail, Flag, ReportData, Stretch
 from learnguard.report.shown import MISSING, Shown
+from learnguard.report.templating import asset, digest, environment
 from learnguard.report.words import Lang, change_title, reason_title, texts
 
 #: Institutions and platforms listed on the page; the exported files hold all.
 GROUP_ROWS: Final = 15
+_PACKAGE: Final = "learnguard.report"
 #: Rows of merged learning time that are written out per record.
 LEARNING_ROWS: Final = 40
-
-
-@functools.cache
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("learnguard.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-@functools.cache
-def _asset(name: str) -> str:
-    return resources.files("learnguard.report").joinpath("templates", name).read_text(encoding="utf-8").strip()
-
-
-def _digest(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def content_security_policy() -> str:
     """The policy that the page carries: nothing from outside, only its own style and script, by their hashes."""
     return (
-        f"default-src 'none'; style-src '{_digest(_asset('report.css'))}'; "
-        f"script-src '{_digest(_asset('report.js'))}'; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; style-src '{digest(asset(_PACKAGE, 'report.css'))}'; "
+        f"script-src '{digest(asset(_PACKAGE, 'report.js'))}'; base-uri 'none'; form-action 'none'"
     )
 
 
@@ -201,7 +178,7 @@ class _View:
 def _render(data: ReportData, lang: Lang, template: str, **more: Any) -> str:
     view = _View(data, lang)
     return (
-        _environment()
+        environment(_PACKAGE)
         .get_template(template)
         .render(
             v=view,
@@ -210,8 +187,8 @@ def _render(data: ReportData, lang: Lang, template: str, **more: Any) -> str:
             s=view.shown,
             pattern=pattern,
             parts=ledger_parts,
-            css=Markup(_asset("report.css")),  # noqa: S704  the package's own file
-            js=Markup(_asset("report.js")),  # noqa: S704  the package's own file
+            css=Markup(asset(_PACKAGE, "report.css")),  # noqa: S704  the package's own file
+            js=Markup(asset(_PACKAGE, "report.js")),  # noqa: S704  the package's own file
             csp=content_security_policy(),
             missing=MISSING,
             **more,

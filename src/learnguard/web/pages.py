@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import functools
-import hashlib
-from importlib import resources
-from typing import Any
+from typing import Any, Final
 
-import jinja2
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
 from learnguard.report import content_security_policy
+from learnguard.report.templating import asset, digest, environment
 from learnguard.report.words import Lang
 from learnguard.settings import Settings
 from learnguard.web.api import LangQuery, PlatformQuery, RecordPath
@@ -22,34 +18,18 @@ from learnguard.web.problems import KINDS, Problem
 from learnguard.web.published import ReportPages, record_page, run_on
 from learnguard.web.reference import describe
 
-
-@functools.cache
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("learnguard.web", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-@functools.cache
-def _style() -> str:
-    return resources.files("learnguard.web").joinpath("templates", "pages.css").read_text(encoding="utf-8").strip()
+_PACKAGE: Final = "learnguard.web"
 
 
 def _own_policy() -> str:
-    digest = base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()
-    return (
-        f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
+    style = digest(asset(_PACKAGE, "pages.css"))
+    return f"default-src 'none'; style-src '{style}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
 def _own_page(template: str, *, lang: Lang, status: int = 200, **values: Any) -> HTMLResponse:
     # The package's own file, whose hash the policy names.
-    css = Markup(_style())  # noqa: S704
-    text = _environment().get_template(template).render(css=css, lang=lang, **values)
+    css = Markup(asset(_PACKAGE, "pages.css"))  # noqa: S704
+    text = environment(_PACKAGE).get_template(template).render(css=css, lang=lang, **values)
     return HTMLResponse(text, status, headers={"Content-Security-Policy": _own_policy(), "Content-Language": lang})
 
 
